@@ -29,6 +29,7 @@ from ipsecd.model.counted_lists import with_counting
 from ipsecd.model.lists import AddressList, Form, listed
 from ipsecd.model.packing import changed
 from ipsecd.model.values import Action, InForce, Origin
+from tests.counts import counts_of
 from tests.equality.wire import make
 from tests.netns.site import PEER4, wire
 
@@ -92,9 +93,9 @@ def drops(name: str, backend: Backend, addresses: AddressList, sender: socket.so
     for _ in range(ROUNDS):
         for way, counts in WAYS.items():
             backend.apply(blocking(with_counting(addresses, counts=counts)), Volatile())
-            before = backend.counts()[ORIGIN].packets
+            before = counts_of(backend)[ORIGIN].packets
             spent = timed(lambda: [sender.send(b"worm") for _ in range(PACKETS)])
-            assert backend.counts()[ORIGIN].packets - before == PACKETS
+            assert counts_of(backend)[ORIGIN].packets - before == PACKETS
             least[way] = min(least[way], spent / PACKETS * 1e9)
     without, counting = least["without"], least["counting"]
     print(f"{name}: a send takes {without:.0f} ns without, {counting:.0f} ns counting")

@@ -36,6 +36,7 @@ from ipsecd.model.values import (
     Policy,
     PortRange,
     Rule,
+    Store,
 )
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -243,8 +244,9 @@ def in_force(
     drawn: list[InForce] = []
     for number in range(draw(st.integers(1, most))):
         store = draw(st.sampled_from(STORES))
-        origin = Origin(store, "P" if store == "static" else "", f"r{number}")
         action = draw(st.sampled_from(Action))
+        policy = "P" if store == "static" else ""
+        origin = Origin.of(Store(store), policy, f"r{number}", action)
         # Of filters that are nearly the same, only the order of precedence says which decides.
         near = bool(drawn) and draw(st.booleans())
         of_others = draw(st.sampled_from(drawn)).filter if near else None
@@ -268,7 +270,8 @@ def lists_in_force(draw: st.DrawFn, asked: st.SearchStrategy[Conditions]) -> lis
         ends = draw(st.permutations([listed_end, Endpoint(Keyword.ME)]))
         flt = Filter(ends[0], ends[1], mirrored=draw(st.booleans()))
         action = draw(st.sampled_from([Action.BLOCK, Action.BLOCK, Action.AUDIT]))
-        drawn.append(InForce(Origin("static", "P", f"l{number}"), flt, action))
+        origin = Origin.of(Store.STATIC, "P", f"l{number}", action)
+        drawn.append(InForce(origin, flt, action))
     return drawn + draw(in_force(2, asked=asked, listing=True))
 
 
@@ -282,8 +285,9 @@ def senders_in_force(
     """
     drawn = draw(in_force(2, asked=asked))
     for number in range(draw(st.integers(2, 6))):
-        dynamic = draw(st.booleans())
-        origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"s{number}")
+        action = draw(st.sampled_from(Action))
+        store, policy = draw(st.sampled_from([(Store.DYNAMIC, ""), (Store.STATIC, "P")]))
+        origin = Origin.of(store, policy, f"s{number}", action)
         ports = draw(st.sampled_from([(), (), (PortRange(1, 65535),), (PortRange(80, 443),)]))
         sources: list[Address] = [*senders, Keyword.ME]
         targets: list[Address] = [Keyword.ANY, Keyword.ANY, *WIDE]
@@ -292,7 +296,7 @@ def senders_in_force(
             Endpoint(draw(st.sampled_from(targets)), ports),
             draw(st.sampled_from([6, 17] if ports else [None, 6, 17])),
         )
-        drawn.append(InForce(origin, flt, draw(st.sampled_from(Action)), draw(asked)))
+        drawn.append(InForce(origin, flt, action, draw(asked)))
     return drawn
 
 

@@ -17,6 +17,7 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.flows import Recorded, flow_of
 from ipsecd.model.kinds import InterfaceType
 from ipsecd.model.packets import Host
+from ipsecd.model.values import Store
 from ipsecd.quoting import quote
 
 AUDIT, BLOCK = "audit", "block"
@@ -32,13 +33,20 @@ class Noted:
 
 
 def noted_by_daemon(client: Client, policy: str) -> Noted:
-    """What the daemon has recorded for the audit rules of `policy`."""
+    """What the daemon has recorded for the audit rules of `policy`, which is one of this host.
+
+    The domain's may have the same name. A daemon that is older does not say whose policy it was.
+    """
     flows: list[Recorded] = []
     start: int | None = 0
     unseen = 0
     while start is not None:
         reply = client.call("AuditedFlows", {"policy": policy, "start": start})
-        flows += map(flow_from_json, reply["flows"])
+        flows += [
+            flow_from_json(told)
+            for told in reply["flows"]
+            if told.get("store") in (None, Store.STATIC.value)
+        ]
         start, unseen = reply["next"], reply["unseen"]
     return Noted(tuple(flows), unseen)
 

@@ -28,6 +28,7 @@ from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import UDP, Action, InForce, Origin
 from tests.conformance.refusals import Refusals, refusals
 from tests.conformance.wire import ME, Datagram, Wire
+from tests.counts import counts_of
 from tests.netns.site import eventually
 
 PORTS = (1434, 1435, 1436)
@@ -55,7 +56,7 @@ def permit(text: str, name: str = "", store: str = "static") -> InForce:
 def audit(text: str, name: str = "", store: str = "static") -> InForce:
     """The same as ``block``, but it only counts."""
     blocking = block(text, name, store)
-    return InForce(blocking.origin, blocking.filter, Action.AUDIT)
+    return InForce(replace(blocking.origin, audits=True), blocking.filter, Action.AUDIT)
 
 
 def packet_of(datagram: Datagram) -> Packet:
@@ -256,7 +257,7 @@ class Stage(ABC):
 
     def credited(self) -> Counter[Origin]:
         """How many packets are credited to each rule, dynamic ones too."""
-        packets = Counter({origin: c.packets for origin, c in self.backend.counts().items()})
+        packets = Counter({origin: c.packets for origin, c in counts_of(self.backend).items()})
         writers = {
             place: origin for origin in self._dynamic for place in self.volatile.rows(origin)
         }

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ipsecd.model.values import Action, InForce, Origin
 from tests.conformance.stages import DATAGRAMS, Stage, audit, block, permit
 from tests.conformance.wire import Datagram
+from tests.counts import counts_of
 
 POLICY = (
     block("*=0:1434:UDP", "port"),
@@ -131,7 +132,7 @@ def test_audits_count_what_they_would_block_and_decide_nothing(stage: Stage) -> 
         "e",
     }
     # What is always beaten has no count, as it is not in force at all.
-    assert "twin of a block" not in {origin.rule for origin in stage.backend.counts()}
+    assert "twin of a block" not in {origin.rule for origin in counts_of(stage.backend)}
 
 
 def test_audits_count_exactly_what_they_drop_as_blocks(stage: Stage) -> None:
@@ -166,8 +167,8 @@ def test_every_rule_of_the_policy_has_a_count(stage: Stage) -> None:
     """A rule that matched nothing has a count of 0; one that others always beat has no count."""
     stage.put(*POLICY)
     wanted = {rule.origin.rule for rule in POLICY} - {"twin b", "twin that loses"}
-    assert {origin.rule for origin in stage.backend.counts()} == wanted
-    assert {count.packets for count in stage.backend.counts().values()} == {0}
+    assert {origin.rule for origin in counts_of(stage.backend)} == wanted
+    assert {count.packets for count in counts_of(stage.backend).values()} == {0}
     assert stage.backend.unparsable() == 0
 
 

@@ -15,7 +15,7 @@ from ipsecd.engine.accounts import moved, read_anew, total
 from ipsecd.errors import BackendFailed
 from ipsecd.model.values import Origin
 from ipsecd.sources.counters_file import KeptCount
-from tests.conformance.stages import DATAGRAMS, KernelStage, Stage, block
+from tests.conformance.stages import DATAGRAMS, KernelStage, Stage, audit, block
 from tests.conformance.test_counts import POLICY, named
 
 KEPT = POLICY[:3]
@@ -59,6 +59,35 @@ def test_a_rule_that_went_and_came_back_counts_on(stage: Stage) -> None:
         if number == 1:
             assert keeper.more() == expected
     assert keeper.more() == expected
+
+
+def test_what_passed_is_told_apart_from_what_was_dropped(stage: Stage) -> None:
+    """A rule is tried, blocks, and is tried again; in a process after that, too, if there is one.
+
+    What it counted after the last reading is told as what it was then.
+    """
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    filters = "*=0:1434:UDP", "10.9.0.0/24=0::UDP"
+    passed, dropped = (
+        [make(text, f"rule {number}") for number, text in enumerate(filters)]
+        for make in (audit, block)
+    )
+    for rules in (passed, dropped) * 2:
+        stage.put(*rules)
+        passing(stage, expected)
+        if rules is dropped:
+            assert keeper.more() == expected
+        passing(stage, expected)
+    assert keeper.more() == expected
+    if isinstance(stage, KernelStage):
+        for before, after in ((dropped, passed), (passed, dropped)):
+            stage.second_process()
+            passing(stage, expected)
+            stage.put(*before)
+            stage.put(*after)
+            passing(stage, expected)
+            assert keeper.more() == expected
+    assert expected.keys() >= {rule.origin for rule in (*passed, *dropped)}
 
 
 def test_what_was_in_force_between_two_readings_is_told(stage: Stage) -> None:

@@ -331,6 +331,7 @@ SAMPLE = {
     "link_type": 101,
 }
 AUDITED: dict[str, Any] = {
+    "store": "static",
     "policy": "Web",
     "rule": "Block web",
     "direction": "in",

@@ -110,6 +110,21 @@ def test_pages(daemon: FakeDaemon, run: Run) -> None:
     assert asked == [0, 1000]
 
 
+def test_what_a_policy_of_the_domain_noted_is_left_out(daemon: FakeDaemon, run: Run) -> None:
+    """It may have the same name and rules; an older daemon does not say which of both it was."""
+    daemon.replies["AuditedFlows"] = flows(
+        {},
+        {"store": "domain", "packets": 100},
+        {"store": None, "source": "203.0.113.8"},
+        {"store": "domain", "source": "203.0.113.9"},
+    )
+    (rule,) = json.loads(run("ipsecctl", "learn", "Web", "--json").out)["rules"]
+    assert [(found["filter"], found["packets"]) for found in rule["filters"]] == [
+        ("203.0.113.7=0:80:TCP", 3),
+        ("203.0.113.8=0:80:TCP", 3),
+    ]
+
+
 def test_nothing_is_learned_from_nothing(daemon: FakeDaemon, run: Run) -> None:
     """No packets are no reason for any permit, and it is said what to do."""
     daemon.replies["AuditedFlows"] = flows()

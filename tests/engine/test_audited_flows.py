@@ -22,7 +22,7 @@ from ipsecd.protocol.description import CONTROL, load_interface
 from tests.engine.site import Site
 from tests.strategies import packets
 
-AUDIT = Origin("static", "Web", "Audit")
+AUDIT = Origin("static", "Web", "Audit", audits=True)
 
 
 def sighting(
@@ -141,8 +141,17 @@ def test_a_flow_is_told_as_it_is(one: Packet, at_us: int) -> None:
     flow = flow_of(one, "Audit")
     if flow is not None:
         recorded = Recorded(flow, 7, at_us * 1000, at_us * 1000)
-        assert flow_from_json(flow_to_json(recorded, "Web")) == recorded
+        assert flow_from_json(flow_to_json(recorded, AUDIT)) == recorded
     assert time_ns(format_moment(at_us * 1000)) == at_us * 1000
+
+
+def test_policies_of_one_name_are_told_apart() -> None:
+    """One is of this host and one of its domain; each flow says of which it is."""
+    flows = AuditedFlows()
+    seen = [AUDIT, Origin("domain", "Web", "Audit"), AUDIT]
+    flows.take([sighting(packet(), origin=origin) for origin in seen], 3, 0)
+    found = [(flow["store"], flow["packets"]) for flow in told(flows, "Web")["flows"]]
+    assert found == [("static", 2), ("domain", 1)]
 
 
 @pytest.mark.parametrize("start", [-1, 0, 10**6, 2**62])

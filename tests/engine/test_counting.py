@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ipsecd.engine.state import Condition
 from ipsecd.errors import BackendFailed, StoreFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Origin, Policy, Rule
+from ipsecd.sources.checked import seal
 from ipsecd.sources.counters_file import (
     CountersFile,
     KeptCount,
@@ -35,6 +37,7 @@ from tests.engine.site import Site
 WORM = Rule("worm", (parse_filter("*=0:1434:UDP"),), Action.BLOCK)
 WEB = Rule("web", (parse_filter("*=0:80:UDP"),), Action.BLOCK)
 ORIGIN = Origin("static", "P", "worm")
+TRIED = replace(ORIGIN, audits=True)
 BAN = DynamicRule("ban", (parse_filter("203.0.113.7=0"),), Action.BLOCK, created=5.0)
 
 
@@ -76,6 +79,51 @@ def test_counting_began_when_the_rule_first_was_in_force(counted: Site) -> None:
     engine.change(put=[Policy("P", (WEB,))])
     engine.change(put=[Policy("P", (WORM, WEB))])
     assert engine.counting.read()[ORIGIN].since == since > 0
+
+
+def test_what_a_rule_counted_as_an_audit_is_told_apart(counted: Site) -> None:
+    """What passed is never said to be dropped, whenever the policy is tried and enforced."""
+    engine = counted.engine
+    for turn in (1, 2):
+        engine.change(put=[Policy("P", (WORM, WEB), audit=True)])
+        for _ in range(2):
+            assert not counted.blocks(1434)
+        assert packets(engine, TRIED) == 2 * turn
+        engine.change(put=[Policy("P", (WORM, WEB))])
+        assert packets(engine) == 3 + turn - 1
+        assert counted.blocks(1434)
+        assert packets(engine) == 3 + turn
+    engine.close()
+    engine = counted.again()
+    assert (packets(engine), packets(engine, TRIED)) == (5, 4)
+
+
+def test_a_dynamic_rule_counts_apart_what_it_counts_as_an_audit(counted: Site) -> None:
+    """Also where the daemon ended before it noted that the rule was made anew."""
+    engine = counted.engine
+    engine.add_dynamic(replace(BAN, action=Action.AUDIT))
+    assert not counted.blocks(9)
+    engine.counting.keep()
+    engine.flush()
+    engine.add_dynamic(replace(BAN, created=6.0))
+    assert packets(engine, BAN.origin) == 0
+    assert packets(counted.again(), BAN.origin) == 0
+
+
+def test_counts_of_a_file_from_before_go_on_as_what_the_rule_is_now(counted: Site) -> None:
+    """Such a file does not say which rules were audits."""
+    engine = counted.engine
+    engine.change(put=[Policy("P", (WORM, WEB), audit=True)])
+    assert not counted.blocks(1434)
+    engine.close()
+    rules = [["static", "P", "worm", 1.5, 0, 7, 70, {}], ["static", "Q", "r", 1, 2, 3, 4, {}]]
+    content = json.dumps({"place": "", "rules": rules}).encode()
+    (counted.directories.state / "counters").write_bytes(seal("counters", 1, content))
+    counted.backend = MemoryBackend(counted.clock)
+    engine = counted.again()
+    assert packets(engine, TRIED) == 7
+    assert packets(engine, Origin("static", "Q", "r")) == 3
+    assert not [each for each in engine.warnings if "counters" in each]
 
 
 def test_a_restart_on_purpose_keeps_counts(counted: Site) -> None:
@@ -283,7 +331,8 @@ def test_counters_that_went_are_added_once() -> None:
 def test_the_file_holds_what_was_written(tmp_path: Path) -> None:
     """Names may hold anything that names of rules may."""
     origin = Origin("static", 'P"\\ü', "r\u2028<b>")
-    kept = KeptCounts("here", {origin: KeptCount(1.5, 0.0, (-3, 1 << 70), {"programs": (1, 2)})})
+    found = KeptCount(1.5, 0.0, (-3, 1 << 70), {"programs": (1, 2)})
+    kept = KeptCounts("here", {origin: found, replace(origin, audits=True): KeptCount(2.5)})
     assert counts_from_json(counts_to_json(kept)) == kept
     assert counts_from_json(counts_to_json(KeptCounts())) == KeptCounts()
     CountersFile(tmp_path).save(counts_to_json(kept))
@@ -294,6 +343,8 @@ def test_the_file_holds_what_was_written(tmp_path: Path) -> None:
     "text",
     [
         '{"place": "", "rules": [["", "", "", 1, 2, 3, 4]]}',
+        '{"place": "", "rules": [["", "", "", 1, 1, 2, 3, 4, {}]]}',
+        '{"place": "", "rules": [["", "", "", 0, 1, 2, 3, 4, {}], ["", "", "", 1, 2, 3, 4, {}]]}',
         '{"place": "", "rules": [["", "", "", 1, 2, 3, 1e400, {}]]}',
         '{"place": "", "rules": [["", "", 0, 1, 2, 3, 4, {}]]}',
         '{"place": "", "rules": [["", "", "", 1, 2, 3, 4, {"a": [1]}]]}',

@@ -25,6 +25,7 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
+from tests.counts import counts_of
 from tests.engine.domain import (
     PATH,
     answer,
@@ -115,7 +116,7 @@ def test_the_same_policy_is_another_in_another_store(site: Site, engine: Engine)
     site.engine.change(put=[CENTRAL], assign="Fleet")
 
     def stores() -> set[str]:
-        return {origin.store for origin in engine.backend.counts()}
+        return {origin.store for origin in counts_of(engine.backend)}
 
     assert stores() == {"static"}
     assert publish(engine, CENTRAL)["changed"]

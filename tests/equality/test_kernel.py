@@ -29,6 +29,7 @@ from ipsecd.model.list_names import with_lengths
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import ALWAYS, Action, InForce, Origin
+from tests.counts import counts_of
 from tests.equality import entries, judging, rows
 from tests.equality.wire import (
     KEPT,
@@ -265,7 +266,7 @@ def test_a_wrong_row_is_seen(wire: Wire, name: str) -> None:
 
 def credited(backend: Backend, volatile: Volatile) -> Counter[Origin]:
     """How many packets a backend has counted for each rule, dynamic ones too."""
-    packets = Counter({origin: count.packets for origin, count in backend.counts().items()})
+    packets = Counter({origin: count.packets for origin, count in counts_of(backend).items()})
     tables = {table.id: table for table in volatile.tables}
     for (table, key), count in backend.volatile_counts().items():
         packets[tables[table].find(key) or Origin("", "", "")] += count.packets

@@ -32,7 +32,8 @@ from ipsecd.model.list_names import lists_in, with_lengths
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.united import joined
-from ipsecd.model.values import Action, InForce, Origin
+from ipsecd.model.values import Action, InForce, Origin, Store
+from tests.counts import counts_of
 from tests.equality import entries
 from tests.strategies import HOST, conditions, in_force, lists, packets, senders_in_force
 
@@ -63,7 +64,10 @@ def test_lists_that_a_rule_names_alike_decide_as_the_oracle_does(
     filters: list[InForce], sent: list[Packet], known: dict[str, AddressList]
 ) -> None:
     """The same where the lists that filters of one rule name are put together."""
-    alike = [replace(flt, origin=Origin("static", "P", flt.action.value)) for flt in filters]
+    alike = [
+        replace(flt, origin=Origin.of(Store.STATIC, "P", flt.action.value, flt.action))
+        for flt in filters
+    ]
     named = [of_list(flt, name) for flt in alike if lists_in(flt.filter) for name in (*known, "no")]
     all_agree([*alike, *named], sent, known, joined([*alike, *named]))
 
@@ -123,7 +127,7 @@ def all_agree(
         assert stored.lookup(packet, HOST) == verdict
         assert written_out.lookup(packet, HOST).action is wanted.action
         assert backend.judge(packet, HOST).action is wanted.action
-    credited = Counter({origin: count.packets for origin, count in backend.counts().items()})
+    credited = Counter({origin: count.packets for origin, count in counts_of(backend).items()})
     writers = {table.id: table for table in volatile.tables}
     for (table, key), count in backend.volatile_counts().items():
         credited[writers[table].find(key) or Origin("", "", "")] += count.packets

@@ -69,6 +69,8 @@ def test_a_policy_is_tried_before_it_blocks(daemon: Daemon, tmp_path: Path) -> N
     assert file.read_text() == DOCUMENT
     assert (delivered(HERE4, 1434), delivered(HERE4, 1435)) == (0, 5)
     assert "audit" not in daemon.ctl("status")
+    assert "dropped    5 packets since" in daemon.ctl("status")
+    assert counted(daemon) == {"Worms": 5, "But these": 10}
 
     daemon.ctl("policy", "assign", "Web", "--audit")
     assert delivered(HERE4, 1434) == 5
@@ -85,3 +87,4 @@ def test_a_dynamic_rule_is_tried_before_it_blocks(daemon: Daemon) -> None:
     assert "audit" in daemon.ctl("show", "dynamic")
     daemon.ctl("block", "udp/1434", "--name", "try", "--replace")
     assert delivered(HERE4, 1434) == 0
+    assert counted(daemon) == {"try": 5}

@@ -14,6 +14,7 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.values import Action, InForce, Origin
+from tests.counts import counts_of
 from tests.netns import site
 from tests.netns.deliveries import (
     ANYWHERE4,
@@ -92,7 +93,7 @@ def test_what_is_delivered_here_is_to_me(backend: NftablesBackend, address: str,
         assert arrives(address, 1434) == 5
         enforce(backend, *blocked("*=0:1434:UDP"))
         assert arrives(address, 1434) == 0
-        assert backend.counts()[Origin("static", "P", "R")].packets == 5
+        assert counts_of(backend)[Origin("static", "P", "R")].packets == 5
         assert arrives(address, 1435) == 5
         enforce(backend, *blocked("*=0:1434:UDP"), *permitted(f"{written(peer)}=0:1434:UDP"))
         assert arrives(address, 1434) == 5
@@ -183,7 +184,7 @@ def test_a_permit_counts_once(backend: NftablesBackend) -> None:
     for port in (1001, 1002, 1004, 1010):
         assert delivered(HERE4, port) == 5
         assert delivered(HERE6, port) == 5
-    counts = {origin.rule: count.packets for origin, count in backend.counts().items()}
+    counts = {origin.rule: count.packets for origin, count in counts_of(backend).items()}
     for permit in static:
         assert counts[permit.origin.rule] == 10
     counted = {t.family: c.packets for (t, _), c in backend.volatile_counts().items() if c.packets}
@@ -207,7 +208,7 @@ def test_what_a_bridge_passes_on_is_not_to_me(bridge: NftablesBackend, address: 
     assert heard_from_first_machine(address) == (5, 5)
     enforce(bridge, *blocked("*=0"))
     assert heard_from_first_machine(address) == (5, 0)
-    assert bridge.counts()[Origin("static", "P", "R")].packets >= 5
+    assert counts_of(bridge)[Origin("static", "P", "R")].packets >= 5
     enforce(bridge, *blocked("*=0:67:UDP"), *permitted(f"*={written(address)}:67:UDP"))
     assert heard_from_first_machine(address) == (5, 0)
     enforce(bridge, *blocked("*=0"), *permitted("*=0:67:UDP"))

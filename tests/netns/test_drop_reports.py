@@ -30,6 +30,7 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Action, InForce, Origin
 from tests.conformance.wire import NEAR_LINK, Datagram, Wire
+from tests.counts import counts_of
 from tests.netns import site
 from tests.netns.site import PATIENCE, run
 
@@ -114,7 +115,7 @@ def test_what_is_told_and_what_is_lost_are_what_was_dropped(
         reports += backend.reporting.read(1000)
     # The second that the flood took may have been more than one, on a busy machine.
     assert 50 <= len(reports) < 1000
-    assert backend.counts()[RULE].packets == 2000
+    assert counts_of(backend)[RULE].packets == 2000
 
 
 def test_a_long_packet_is_told_of_with_its_head_and_its_length(
@@ -153,10 +154,10 @@ def test_switched_off_the_table_is_as_it_was(backend: NftablesBackend, wire: Wir
     rule = InForce(Origin("dynamic", "", "d"), parse_filter("10.9.0.3=0"), Action.BLOCK)
     backend.change(volatile.change(add=rows_of([rule])), volatile)
     wire.passes(IN4, Datagram(8, peer=1))
-    before, counts = table(), (backend.counts(), backend.volatile_counts())
+    before, counts = table(), (counts_of(backend), backend.volatile_counts())
     for budget in (100, 200, 0):
         backend.reporting.set_budget(budget)
-        assert (backend.counts(), backend.volatile_counts()) == counts
+        assert (counts_of(backend), backend.volatile_counts()) == counts
         assert (table() == before) is (budget == 0)
         assert backend.observe().drift == ()
     assert counts[0] == {RULE: Count(1, 29)}
@@ -293,7 +294,7 @@ def test_what_audits_count_is_told_of_too(backend: NftablesBackend, wire: Wire) 
         ("block", "arriving", 7),
     ]
     assert backend.reporting.blocked() == 5
-    counts = {origin.rule: count.packets for origin, count in backend.counts().items()}
+    counts = {origin.rule: count.packets for origin, count in counts_of(backend).items()}
     assert counts == {"above a block": 1, "R": 2, "alone": 1, "let in": 1, "out": 1}
     assert backend.observe().drift == ()
     backend.reporting.set_budget(0)

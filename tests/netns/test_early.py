@@ -23,6 +23,7 @@ from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from ipsecd.progress import Phase, Progress
+from tests.counts import counts_of
 from tests.netns import site
 from tests.netns.site import run
 from tests.netns.test_lists import blocking, hosts
@@ -90,7 +91,7 @@ def test_what_was_prepared_is_what_is_applied(backend: NftablesBackend, rules: i
     assert backend.observe() == Observation(wanted.digest)
     assert policy_sets() == prepared
     assert len(list(backend._reader.elements(prepared.pop()))) == 3 * LARGE
-    assert len(backend.counts()) == rules
+    assert len(counts_of(backend)) == rules
 
 
 def test_a_list_is_loaded_without_reading_the_table_again_and_again(

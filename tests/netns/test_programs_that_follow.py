@@ -27,6 +27,7 @@ from ipsecd.engine.accounts import Rules, read_anew, total
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
+from tests.counts import counts_of
 from tests.engine.test_lists import entries
 from tests.netns import site
 from tests.netns.site import BPFFS, HERE4, PEER4, delivered, eventually, run
@@ -118,7 +119,7 @@ def test_nftables_judges_until_programs_are_there(host: Site) -> None:
     assert (host.is_awaiting, host.is_attached, host.backend.failures) == (False, True, ())
     assert host.backend.observe().drift == ()
     assert passes(1434, 1435) == [False, True]
-    assert set(host.backend.counts().values()) == {Count(10, 480)}
+    assert set(counts_of(host.backend).values()) == {Count(10, 480)}
     assert not host.backend.load_programs(at_once)
 
 
@@ -147,10 +148,10 @@ def test_programs_of_the_same_state_stay_until_others_take_their_place(host: Sit
     host.start()
     assert (host.is_awaiting, host.is_attached) == (True, True)
     assert passes(1434, 1435) == [False, True]
-    assert set(host.backend.counts().values()) == {Count(5, 240)}
+    assert set(counts_of(host.backend).values()) == {Count(5, 240)}
     host.backend.load_programs(at_once)
     assert host.is_attached
-    assert set(host.backend.counts().values()) == {Count(5, 240)}
+    assert set(counts_of(host.backend).values()) == {Count(5, 240)}
     assert passes(1434, 1435) == [False, True]
 
 

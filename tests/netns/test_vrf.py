@@ -18,6 +18,7 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.values import Action, Conditions, InForce, InterfaceType, Origin
+from tests.counts import counts_of
 from tests.netns import site
 from tests.netns.site import (
     HERE4,
@@ -95,7 +96,7 @@ def enforce(backend: NftablesBackend, *filters: InForce) -> None:
 
 
 def counted(backend: NftablesBackend) -> int:
-    return backend.counts()[RULE].packets
+    return counts_of(backend)[RULE].packets
 
 
 def comes_in(address: str, port: int = 1434) -> int:

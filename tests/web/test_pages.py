@@ -379,13 +379,15 @@ def test_a_fleet_that_cannot_be_read_any_more_is_said(daemon: StandIn, directory
 
 
 @pytest.mark.parametrize("wrong", ["--fleet", "--reports"])
+@pytest.mark.parametrize(("place", "code"), [("no-such", 1), ("", 2)])
 def test_a_wrong_place_of_a_fleet_is_told_at_once(
-    daemon: StandIn, directory: Path, wrong: str
+    daemon: StandIn, directory: Path, wrong: str, place: str, code: int
 ) -> None:
-    """To who wrote it, and nothing is served."""
+    """To who wrote it, with what to do, and nothing is served; also where a variable was empty."""
     fleet, reports = Fleet.made_in(directory / "fleet"), directory / "reports"
     reports.mkdir()
-    places = {"--fleet": fleet.repository, "--reports": reports, wrong: directory / "no-such"}
+    given = str(directory / place) if place else ""
+    places = {"--fleet": fleet.repository, "--reports": reports, wrong: given}
     words = [str(word) for place in places.items() for word in place]
     told = subprocess.run(
         [sys.executable, "-m", "ipsecctl", "--socket", str(daemon.path), "web", *words],
@@ -394,5 +396,6 @@ def test_a_wrong_place_of_a_fleet_is_told_at_once(
         check=False,
         timeout=PATIENCE_S,
     )
-    assert (told.returncode, told.stdout) == (1, "")
-    assert str(directory / "no-such") in told.stderr
+    assert (told.returncode, told.stdout) == (code, "")
+    assert (given or f"{wrong} is empty") in told.stderr
+    assert "hint: " in told.stderr

@@ -11,8 +11,11 @@ from ipsecctl.web.samples import EVERY_S, KEPT_S, Samples, busiest
 from tests.web.test_markup import Reader
 
 
-def count(name: str, packets: int, action: str = "block") -> dict[str, Any]:
-    return {"store": "static", "policy": "P", "rule": name, "action": action, "packets": packets}
+def count(
+    name: str, packets: int, action: str = "block", since: str | None = None
+) -> dict[str, Any]:
+    rule = {"store": "static", "policy": "P", "rule": name, "action": action}
+    return {**rule, "packets": packets, "since": since}
 
 
 def test_the_first_counts_say_only_where_it_begins() -> None:
@@ -34,6 +37,21 @@ def test_a_rule_that_is_made_anew_counts_from_nothing() -> None:
     assert [sample.packets["block"] for sample in samples.kept] == [10, 4]
     samples.take([], 4.0)
     assert samples.kept[-1].packets == {}
+
+
+def test_a_rule_that_comes_back_brings_nothing_of_before() -> None:
+    """Such as a block that was an audit meanwhile: what it dropped long ago is of no sample."""
+    samples = Samples()
+    long_ago, lately = "2026-11-30T15:00:00Z", "2026-12-01T00:00:05Z"
+    at = 1796083200.0
+    samples.take([count("tried", 9, "audit", long_ago)], at)
+    samples.take(
+        [count("tried", 5000, "block", long_ago), count("new", 3, "block", lately)], at + 9
+    )
+    samples.take(
+        [count("tried", 5007, "block", long_ago), count("new", 3, "block", lately)], at + 19
+    )
+    assert [sample.packets for sample in samples.kept] == [{"block": 3}, {"block": 7}]
 
 
 def test_what_was_matched_while_nobody_answered_is_of_no_time() -> None:

@@ -26,6 +26,7 @@ from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from ipsecd.progress import Progress
+from tests.counts import counts_of
 from tests.netns.site import needs_isolation, run
 from tests.xdp.test_faults import Crash, Faults
 
@@ -127,7 +128,7 @@ def test_what_was_prepared_is_what_is_applied(
     backend.apply(wanted, Volatile())
     assert in_force(backend, wanted)
     assert len(images) == 1
-    assert backend.counts() == dict.fromkeys(wanted.origins, Count())
+    assert counts_of(backend) == dict.fromkeys(wanted.origins, Count())
 
 
 @pytest.mark.parametrize("rules", [FEW, MANY])

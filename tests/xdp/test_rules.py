@@ -24,6 +24,7 @@ from ipsecd.errors import IpsecdError, LimitExceeded
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.kinds import InterfaceType
 from ipsecd.model.values import Action, Conditions, InForce, Origin
+from tests.counts import counts_of
 from tests.netns.site import needs_isolation, rename, run
 from tests.xdp.test_faults import Faults
 
@@ -71,7 +72,7 @@ def test_as_many_rules_take_the_place_of_as_many_others(backend: XdpBackend, cou
     for following in (before, after):
         backend.apply(following, Volatile())
         assert in_force(backend, following)
-        assert backend.counts().keys() == following.origins
+        assert counts_of(backend).keys() == following.origins
     assert len(list(DIRECTORY.glob("maps-*"))) == 1
 
 
@@ -85,7 +86,7 @@ def test_rules_that_stay_keep_their_counts_in_larger_maps(backend: XdpBackend) -
     many = policy(range(5, 3 * SPARE_RULES))
     backend.apply(many, Volatile())
     assert backend._programs is not programs
-    counts = backend.counts()
+    counts = counts_of(backend)
     assert {rule(n): counts[rule(n)] for n in range(5, 10)} == {
         origin: count for origin, count in counted.items() if origin in many.origins
     }
@@ -109,7 +110,7 @@ def test_a_refused_call_while_maps_are_replaced_changes_nothing(
             failures += 1
             faults.calls_left = -1
             assert in_force(backend, few)
-            assert backend.counts().keys() == few.origins
+            assert counts_of(backend).keys() == few.origins
         else:
             break
     faults.calls_left = -1

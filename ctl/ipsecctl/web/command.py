@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from ipsecctl.client import Client
-from ipsecctl.failures import DONE
+from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options
 from ipsecctl.web.asking import Daemon
 from ipsecctl.web.listening import DEFAULT, Listener, listen
@@ -21,11 +21,7 @@ from ipsecd.output import flush, say, say_json
 
 def run(client: Client, options: Options) -> int:
     """Serve until SIGINT or SIGTERM; a daemon that is not there is waited for."""
-    repository, reports = options.value("--fleet"), options.value("--reports")
-    fleet = (Path(repository), Path(reports)) if repository and reports else None
-    if fleet:
-        # A wrong place is told to who wrote it, and not to who looks at the page one day.
-        look(*fleet)
+    fleet = _fleet(options)
     listener = listen(options.value("--listen") or DEFAULT)
     try:
         if options.has("--json"):
@@ -37,6 +33,25 @@ def run(client: Client, options: Options) -> int:
     finally:
         listener.close()
     return DONE
+
+
+def _fleet(options: Options) -> tuple[Path, Path] | None:
+    """The repository of a fleet and the directory of its reports, if they are given.
+
+    A wrong place is told to who wrote it, and not to who looks at the page one day.
+    """
+    places = []
+    for name in ("--fleet", "--reports"):
+        place = options.value(name)
+        if place is None:
+            return None
+        if not place:
+            # A variable that is not set would else show no fleet, or that of this directory.
+            raise UsageError(f"{name} is empty", "name a directory; without a fleet leave out both")
+        places.append(Path(place))
+    repository, reports = places
+    look(repository, reports)
+    return repository, reports
 
 
 async def _serve(listener: Listener, daemon: Daemon, fleet: tuple[Path, Path] | None) -> None:

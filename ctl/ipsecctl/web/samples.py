@@ -16,6 +16,7 @@ from typing import Any
 
 from ipsecctl.web.asking import Daemon
 from ipsecd.errors import IpsecdError
+from ipsecd.language.moments import parse_moment
 
 EVERY_S = 10.0
 KEPT_S = 24 * 3600.0
@@ -50,17 +51,25 @@ class Samples:
     def take(self, counts: Iterable[Mapping[str, Any]], at: float) -> None:
         """Take the counts of all rules at a moment; the first ones only say where it begins.
 
-        A rule whose count is lower than before was made anew, and counts from nothing.
+        A rule whose count is lower than before was made anew, and counts from nothing. One that
+        was not there before, and whose counting began before that, has come back.
         """
         now: dict[Rule, int] = {}
+        back: set[Rule] = set()
         for count in counts:
             rule = (count["store"], count["policy"], count["rule"], count["action"])
             now[rule] = now.get(rule, 0) + count["packets"]
+            if self._before is not None and rule not in self._before and _is_older(count, self._at):
+                back.add(rule)
         before, seconds, self._before = self._before, at - self._at, now
         self._at = at
         if before is None or seconds <= 0:
             return
-        grown = {rule: _grown(before.get(rule, 0), packets) for rule, packets in now.items()}
+        grown = {
+            rule: _grown(before.get(rule, 0), packets)
+            for rule, packets in now.items()
+            if rule not in back
+        }
         packets: dict[str, int] = {}
         for rule, number in grown.items():
             packets[rule[3]] = packets.get(rule[3], 0) + number
@@ -97,6 +106,13 @@ async def keep(samples: Samples, daemon: Daemon, every_s: float = EVERY_S) -> No
         else:
             samples.take(answer["rules"], time.time())
         await asyncio.sleep(max(every_s, _SHARE * (loop.time() - started)))
+
+
+def _is_older(count: Mapping[str, Any], at: float) -> bool:
+    """Whether a rule began to count before a time of the epoch; an older daemon does not say."""
+    since = count.get("since")
+    # It is told in whole seconds.
+    return since is not None and parse_moment(since) / 1e9 + 1 < at
 
 
 def _grown(before: int, now: int) -> int:

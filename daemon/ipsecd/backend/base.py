@@ -200,9 +200,6 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let go of what is enforced and leave it in force."""
 
-    def counts(self) -> Mapping[Origin, Count]:
-        """What every rule of the policy has matched since it was first enforced."""
-
     def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold; also the last values of those of `known` rules.
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from contextlib import suppress
 
 from ipsecd.backend.base import UNREADABLE, Count, CountsByPart, Line, sum_of
 from ipsecd.backend.judgeable import judgeable_points
@@ -40,7 +39,6 @@ class ProgramsBeside:
         self._programs: XdpBackend | None = None
         self._classifier: Classifier | None = None
         self._volatile = Volatile()
-        self._earlier_counts: dict[Origin, Count] = {}
         self._ended: dict[str, dict[Origin, Count]] = {}
         self._failure = ""
         self._must_remove = False
@@ -145,8 +143,6 @@ class ProgramsBeside:
         """
         if not self._programs:
             return
-        with suppress(IpsecdError, OSError):
-            self._earlier_counts = sum_of(self._earlier_counts, self._programs.counts())
         try:
             self._programs.remove()
         except (IpsecdError, OSError):

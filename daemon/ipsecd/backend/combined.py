@@ -143,9 +143,6 @@ class NftablesWithPrograms(ProgramsBeside):
         with programs.set_aside() if programs else nullcontext():
             self._nftables.apply(classifier, volatile)
         self._classifier, self._volatile = classifier, volatile
-        self._earlier_counts = {
-            o: count for o, count in self._earlier_counts.items() if o in classifier.origins
-        }
         self._failure = ""
         if puts_off and takes_long(classifier):
             self._await_programs(classifier)
@@ -234,13 +231,6 @@ class NftablesWithPrograms(ProgramsBeside):
         self._epoll.close()
         self._nftables.close()
 
-    def counts(self) -> Mapping[Origin, Count]:
-        """What every rule has matched, in both."""
-        programs = self._programs.counts() if self._programs else {}
-        counts = sum_of(sum_of(self._nftables.counts(), programs), self._earlier_counts)
-        rules = self._classifier.origins if self._classifier else frozenset()
-        return {origin: count for origin, count in counts.items() if origin in rules}
-
     def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold in both; programs are a part of their own."""
         decided = self._nftables.readings(known, run)
@@ -322,15 +312,11 @@ class NftablesWithPrograms(ProgramsBeside):
         """Remove the programs and keep their counts; raises, and then it is as before."""
         if self._programs is None:
             return
-        counts: Mapping[Origin, Count] = {}
-        with suppress(IpsecdError, OSError):
-            counts = self._programs.counts()
         try:
             self._programs.remove()
         except (IpsecdError, OSError) as error:
             self._attach_again(classifier, volatile)
             raise not_exchanged("the programs could not be removed", error) from error
-        self._earlier_counts = sum_of(self._earlier_counts, counts)
         self._close_programs()
 
     def _attach_again(self, classifier: Classifier, volatile: Volatile) -> None:

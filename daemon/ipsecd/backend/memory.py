@@ -211,10 +211,6 @@ class MemoryBackend:
     def close(self) -> None:
         """Do nothing: there is nothing to let go of."""
 
-    def counts(self) -> Mapping[Origin, Count]:
-        """Packets judged, by rule; bytes are not known here."""
-        return dict(self._counts)
-
     def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """Packets judged, by rule, also by those that have gone."""
         del known, run

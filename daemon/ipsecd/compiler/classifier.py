@@ -278,7 +278,8 @@ class _LookedUp(NamedTuple):
 
 
 _origin_order = attrgetter("store", "policy", "rule")
-"""A sort key that orders origins as their own comparison does, at a quarter of the cost."""
+"""A sort key that orders the origins of a table as their own comparison does, at a quarter of the
+cost: either all of them audit or none."""
 AnyTable = TypeVar("AnyTable", bound=HasTableId)
 
 

@@ -81,7 +81,8 @@ def from_stored(content: bytes) -> Classifier:
 
 def _table(entry: dict[str, Any], keys: bytes, writers: array[int]) -> Table:
     table_id = _table_id(_list(entry["id"]), entry["looks"])
-    origins = tuple(Origin(*map(_text, _list(origin))) for origin in _list(entry["origins"]))
+    audits = table_id.action is Action.AUDIT
+    origins = tuple(_origin(words, audits=audits) for words in _list(entry["origins"]))
     table = Table(table_id, keys, origins, writers)
     if len(keys) != table_id.key_width * len(table):
         raise InvalidInput("the compiled policy has a table of the wrong length")
@@ -139,6 +140,11 @@ def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
     ):
         raise InvalidInput("the compiled policy has a table that no policy makes")
     return table_id
+
+
+def _origin(words: Any, *, audits: bool) -> Origin:
+    store, policy, rule = map(_text, _list(words))
+    return Origin(store, policy, rule, audits)
 
 
 def _flag(value: Any) -> bool:

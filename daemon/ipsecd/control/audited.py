@@ -71,14 +71,14 @@ class AuditedFlows:
         with self._lock:
             # Flows only come: the numbers of those that are there stay.
             keys = self._keys[start : start + PAGE]
-            entries = [(key.origin.policy, self._flows[key]) for key in keys]
+            entries = [(key.origin, self._flows[key]) for key in keys]
             following = start + PAGE if start + PAGE < len(self._keys) else None
             packets, unseen = self._packets, self._lost_before + self._lost + self._left_out
         return {
             "flows": [
-                flow_to_json(recorded, of)
-                for of, recorded in entries
-                if policy is None or of == policy
+                flow_to_json(recorded, origin)
+                for origin, recorded in entries
+                if policy is None or origin.policy == policy
             ],
             "next": following,
             "packets": packets,

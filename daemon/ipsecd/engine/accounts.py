@@ -9,6 +9,7 @@ What a rule has matched is a base and what its counters in the kernel hold. Inva
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ipsecd.backend.base import UNREADABLE, Count, CountsByPart, Readings
 from ipsecd.model.values import Origin
@@ -53,6 +54,12 @@ def moved(rules: Rules) -> dict[Origin, KeptCount]:
         origin: KeptCount(kept.since, kept.seen, base_after(kept, {}))
         for origin, kept in rules.items()
     }
+
+
+def as_in_force(rules: Rules, in_force: Iterable[Origin]) -> dict[Origin, KeptCount]:
+    """The `rules`, of which it is not known which were audits, as what those `in_force` are."""
+    audits = {replace(origin, audits=False): origin for origin in in_force if origin.audits}
+    return {audits.get(origin, origin): kept for origin, kept in rules.items()}
 
 
 def remembered(rules: Rules, now: float) -> dict[Origin, KeptCount]:

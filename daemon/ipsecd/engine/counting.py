@@ -16,11 +16,19 @@ from pathlib import Path
 from threading import Lock
 
 from ipsecd.backend.base import Count
-from ipsecd.engine.accounts import Rules, base_after, moved, read_anew, remembered, total
+from ipsecd.engine.accounts import (
+    Rules,
+    as_in_force,
+    base_after,
+    moved,
+    read_anew,
+    remembered,
+    total,
+)
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.entry_counting import EntryCounting
 from ipsecd.engine.state import Condition, State
-from ipsecd.engine.view import policy_rules_in_force
+from ipsecd.engine.view import policy_rules_in_force, rules_in_force
 from ipsecd.errors import IpsecdError
 from ipsecd.garbage import collection_paused
 from ipsecd.log import record
@@ -108,6 +116,8 @@ class Counting:
             record(logging.WARNING, "counts-lost", reason=error.message)
             kept = KeptCounts()
         rules = kept.rules if kept.place == self._place else moved(kept.rules)
+        if not kept.tells_audits:
+            rules = as_in_force(rules, rules_in_force(self._enforcement.state))
         self._rules = {origin: each for origin, each in rules.items() if not origin.volatile}
         try:
             self.read_policy()

@@ -81,7 +81,7 @@ def policy_rules_in_force(state: State) -> dict[Origin, Action]:
     rules = {each.origin: each.action for each in state.compiled.protected_in_force}
     if policy:
         for name, action in policy.facts.actions.items():
-            rules[Origin(state.compiled.store.value, policy.name, name)] = action
+            rules[Origin.of(state.compiled.store, policy.name, name, action)] = action
     return rules
 
 

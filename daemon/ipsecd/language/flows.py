@@ -10,17 +10,19 @@ from ipsecd.language.moments import format_moment, parse_moment
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.flows import Flow, Recorded
 from ipsecd.model.packets import Point
+from ipsecd.model.values import Origin
 from ipsecd.quoting import quote
 
 DIRECTIONS = {Point.ARRIVING: "in", Point.SENDING: "out", Point.LEAVING: "forward"}
 POINTS = {word: point for point, word in DIRECTIONS.items()}
 
 
-def flow_to_json(recorded: Recorded, policy: str) -> dict[str, Any]:
-    """A flow that a rule of `policy` noted, as the type ``AuditedFlow`` of the interface."""
+def flow_to_json(recorded: Recorded, origin: Origin) -> dict[str, Any]:
+    """A flow that the rule of `origin` noted, as the type ``AuditedFlow`` of the interface."""
     flow = recorded.flow
     return {
-        "policy": policy,
+        "store": origin.store,
+        "policy": origin.policy,
         "rule": flow.rule,
         "direction": DIRECTIONS[flow.point],
         "protocol": flow.protocol,

@@ -220,11 +220,21 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """Where a filter in force was written: its store, policy ("" if dynamic) and rule."""
+    """Where a filter in force was written: its store, policy ("" if dynamic) and rule.
+
+    ``audits`` is whether the rule is an audit there. A rule that is tried and then blocks has one
+    origin after the other, so that packets that passed are counted apart from those it dropped.
+    """
 
     store: str
     policy: str
     rule: str
+    audits: bool = False
+
+    @classmethod
+    def of(cls, store: Store, policy: str, rule: str, action: Action) -> Origin:
+        """The origin of the filters of a rule that is in force with `action`."""
+        return cls(store.value, policy, rule, action is Action.AUDIT)
 
     @property
     def volatile(self) -> bool:
@@ -250,9 +260,10 @@ class InForce:
 def filters_of(policy: Policy, store: Store) -> tuple[InForce, ...]:
     """All filters of `policy` as they are in force when it is taken from `store`."""
     return tuple(
-        InForce(Origin(store.value, policy.name, rule.name), flt, action, rule.conditions)
+        InForce(origin, flt, action, rule.conditions)
         for rule in policy.rules
         for action in (policy.action_of(rule),)
+        for origin in (Origin.of(store, policy.name, rule.name, action),)
         for flt in rule.filters
     )
 

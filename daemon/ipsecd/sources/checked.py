@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -32,15 +32,18 @@ def seal(kind: str, version: int, content: bytes) -> bytes:
     return f"ipsecd {kind} {version} {checksum}\n".encode() + content
 
 
-def unseal(kind: str, version: int, sealed: bytes) -> bytes:
-    """The content that was sealed; raises ``ValueError`` with the reason for anything else."""
+def unseal(kind: str, version: int, sealed: bytes, earlier: Collection[int] = ()) -> bytes:
+    """The content that was sealed, in this version or one of the `earlier` ones.
+
+    Raises ``ValueError`` with the reason for anything else.
+    """
     end = sealed.find(b"\n", 0, _HEADER_BYTES)
     line = sealed[: max(end, 0)]
     if header := _HEADER.fullmatch(line):
         kind_in_file, number, checksum = header.groups()
         if kind_in_file.decode() != kind:
             raise ValueError(f"it holds {kind_in_file.decode()!r}, where {kind!r} belongs")
-        if int(number) != version:
+        if int(number) not in (version, *earlier):
             raise ValueError(
                 f"another version of ipsecd wrote it: its form is {int(number)}, and this version "
                 f"reads {version}"
@@ -60,6 +63,7 @@ class Form:
     """What a file holds: its kind and version, how large it may be, what to do if it is unusable.
 
     A file that is not ``durable`` is for this boot only: writing it does not wait for the disk.
+    ``earlier`` are older versions that are read too.
     """
 
     kind: str
@@ -67,6 +71,7 @@ class Form:
     max_bytes: int
     remedy: str
     durable: bool = True
+    earlier: tuple[int, ...] = ()
 
 
 class CheckedFile:
@@ -121,7 +126,8 @@ class CheckedFile:
         """
         try:
             sealed = self._disk.read(self._path, self._form.max_bytes)
-            return parse(unseal(self._form.kind, self._form.version, sealed))
+            form = self._form
+            return parse(unseal(form.kind, form.version, sealed, form.earlier))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, IpsecdError) as error:

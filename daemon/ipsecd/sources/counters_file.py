@@ -13,7 +13,7 @@ from pathlib import Path
 from ipsecd.model.values import Origin
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import Disk
-from ipsecd.sources.strict_json import decode, integer, items, members, number, text
+from ipsecd.sources.strict_json import decode, flag, integer, items, members, number, text
 
 MAX_BYTES = 64 << 20
 MAX_COUNT = 1 << 100
@@ -21,10 +21,13 @@ MAX_COUNT = 1 << 100
 
 FORM = Form(
     "counters",
-    1,
+    2,
     MAX_BYTES,
     "nothing need be done: rules are counted from now on, and it is written again",
+    earlier=(1,),
 )
+"""Version 1 does not say of a rule whether it was an audit."""
+_LENGTH, _LENGTH_IN_1 = 9, 8
 
 Pair = tuple[int, int]
 """Packets and bytes."""
@@ -47,10 +50,14 @@ class KeptCount:
 
 @dataclass(frozen=True, slots=True)
 class KeptCounts:
-    """What is kept about all rules. ``place`` is the boot and network namespace of the counters."""
+    """What is kept about all rules. ``place`` is the boot and network namespace of the counters.
+
+    ``tells_audits`` is whether it is known which rules were audits; else no origin says so.
+    """
 
     place: str = ""
     rules: Mapping[Origin, KeptCount] = field(default_factory=dict)
+    tells_audits: bool = True
 
 
 class CountersFile:
@@ -74,7 +81,8 @@ def counts_to_json(counts: KeptCounts) -> bytes:
         # Each rule by itself: the interpreter is not held while thousands are written.
         json.dumps(
             [
-                *(origin.store, origin.policy, origin.rule, kept.since, kept.seen),
+                *(origin.store, origin.policy, origin.rule, origin.audits),
+                *(kept.since, kept.seen),
                 *kept.base,
                 {part: [*pair] for part, pair in kept.last.items()},
             ]
@@ -87,15 +95,21 @@ def counts_to_json(counts: KeptCounts) -> bytes:
 
 
 def counts_from_json(content: bytes) -> KeptCounts:
-    """The inverse of ``counts_to_json``; raises ``ValueError``."""
+    """The inverse of ``counts_to_json``, which reads version 1 too; raises ``ValueError``."""
     whole = members(decode(content), "the whole", ("place", "rules"))
-    rules = dict(map(_rule, items(whole["rules"], "the rules")))
-    return KeptCounts(text(whole["place"], "the place"), rules)
+    records = [items(record, "a rule") for record in items(whole["rules"], "the rules")]
+    tells_audits = not any(len(record) == _LENGTH_IN_1 for record in records)
+    rules = dict(_rule(record, tells_audits=tells_audits) for record in records)
+    return KeptCounts(text(whole["place"], "the place"), rules, tells_audits)
 
 
-def _rule(record: object) -> tuple[Origin, KeptCount]:
-    store, policy, rule, since, seen, packets, size, last = items(record, "a rule", 8)
-    origin = Origin(text(store, "a store"), text(policy, "a policy"), text(rule, "a rule"))
+def _rule(record: list[object], *, tells_audits: bool) -> tuple[Origin, KeptCount]:
+    if not tells_audits:
+        record = [*record[:3], False, *record[3:]]
+    store, policy, rule, audits, *counted = items(record, "a rule", _LENGTH)
+    since, seen, packets, size, last = counted
+    words = text(store, "a store"), text(policy, "a policy"), text(rule, "a rule")
+    origin = Origin(*words, flag(audits, "whether it is an audit"))
     times = (number(since, "a time"), number(seen, "a time"))
     parts = members(last, "what counted").items()
     counts = {part: _pair(items(pair, "a count", 2)) for part, pair in parts}

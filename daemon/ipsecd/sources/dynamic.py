@@ -54,7 +54,7 @@ class DynamicRule:
     @property
     def origin(self) -> Origin:
         """The origin of its filters."""
-        return Origin(Store.DYNAMIC.value, "", self.name)
+        return Origin.of(Store.DYNAMIC, "", self.name, self.action)
 
     @property
     def ends(self) -> bool:

@@ -107,8 +107,9 @@ def decode_last_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
         document = text(header["document"], "the document")
         policy = policy_with_addresses(reader.read(document, "<document>"), names)
     classifier = from_stored(classifier_bytes)
-    name, rules = (policy.name, policy.facts.actions) if policy else ("", ())
-    origins = {Origin(store.value, name, rule) for rule in rules}
+    rules = policy.facts.actions.items() if policy else ()
+    name = policy.name if policy else ""
+    origins = {Origin.of(store, name, rule, action) for rule, action in rules}
     protected = tuple(
         protected_filter(parse_filter(text(each, "a protected filter")))
         for each in items(header["protected"], "protected filters")

@@ -277,10 +277,6 @@ class NftablesBackend(SetsBeforehand, CountsEntries):
         if self._events:
             self._events.close()
 
-    def counts(self) -> Mapping[Origin, Count]:
-        """What every rule of the policy has matched, from its counter object."""
-        return self._counters.of_rules(self._classifier)
-
     def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold, and the last values of those that have gone."""
         return self._counters.readings(lambda: self._classifier, known, run)

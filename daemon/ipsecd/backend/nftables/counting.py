@@ -52,11 +52,6 @@ class TableCounters:
         """Take note of rules that are put in force: nobody may ask for them before they go."""
         self._origins.update((counter_name(origin), origin) for origin in origins)
 
-    def of_rules(self, classifier: Classifier | None) -> dict[Origin, Count]:
-        """What the rules in force have matched, from their counter objects."""
-        names = _names(classifier.origins if classifier else ())
-        return _by_origin(self._reader.counters(), names)
-
     def unparsable(self) -> int:
         """How many packets were dropped because their headers could not be read."""
         return self._reader.counters().get(UNPARSABLE, Count()).packets

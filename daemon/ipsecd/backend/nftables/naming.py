@@ -139,9 +139,13 @@ def _shape(field: Field, shape: Any) -> str:
 
 @lru_cache(maxsize=1 << 15)
 def counter_name(origin: Origin) -> str:
-    """The counter object of a rule; the same as long as the rule keeps its name."""
+    """The counter object of a rule; the same as long as it keeps its name, and is an audit or not.
+
+    What passed is counted by another object than what is dropped: a packet that is on its way in
+    the instant in which an audit becomes a block is counted as what has become of it.
+    """
     text = f"{origin.store}\0{origin.policy}\0{origin.rule}"
-    return "rule_" + hashlib.sha256(text.encode()).hexdigest()[:24]
+    return ("audit_" if origin.audits else "rule_") + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def describe(origin: Origin) -> str:

@@ -260,10 +260,6 @@ class XdpBackend(Reported, NoEntryCounts):
         self._programs = None
         self._close_reports()
 
-    def counts(self) -> Mapping[Origin, Count]:
-        """What every rule of the policy has matched, also by what an earlier process attached."""
-        return self._programs.counts() if self._programs else self._pins.state()[1]
-
     def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold, and the last values of those that have gone."""
         del known

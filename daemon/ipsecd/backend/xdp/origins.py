@@ -2,6 +2,7 @@
 
 The programs do not read it. It is one array of lines in a slot of the map ``origins``, and is only
 replaced as a whole. For each rule it has number, store, policy and name, each ended by a zero byte.
+The number of an audit has a word behind it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from ipsecd.model.values import Origin
 
 _SLOT = struct.pack("=I", 0)
 _WORDS = 4
+_AUDIT = " audit"
 
 
 def origin_lines(numbers: Mapping[Origin, int]) -> bytes:
     """The lines that hold the origin and the number of each rule."""
     words = (
-        f"{number}\0{origin.store}\0{origin.policy}\0{origin.rule}\0"
+        (f"{number}{_AUDIT if origin.audits else ''}", origin.store, origin.policy, origin.rule)
         for origin, number in numbers.items()
     )
-    text = "".join(words).encode()
+    text = "".join(f"{word}\0" for of_rule in words for word in of_rule).encode()
     return text + bytes(-len(text) % abi.LINE)
 
 
@@ -51,8 +53,13 @@ def read_origins(outer: int) -> dict[Origin, int]:
             words = memory[:].decode(errors="replace").split("\0")
     finally:
         os.close(descriptor)
-    return {
-        Origin(*words[index + 1 : index + _WORDS]): int(words[index])
+    return dict(
+        _numbered(*words[index : index + _WORDS])
         for index in range(0, len(words) - _WORDS, _WORDS)
-        if words[index].isdecimal()
-    }
+        if words[index].removesuffix(_AUDIT).isdecimal()
+    )
+
+
+def _numbered(number: str, store: str, policy: str, rule: str) -> tuple[Origin, int]:
+    origin = Origin(store, policy, rule, audits=number.endswith(_AUDIT))
+    return origin, int(number.removesuffix(_AUDIT))
