@@ -67,7 +67,7 @@ def counted_entries(daemon: Daemon) -> dict[str, int]:
 def kept(daemon: Daemon) -> int:
     """What the file has of the rule that its counters do not hold any more."""
     text = (daemon.directory / "lib/counters").read_text().partition("\n")[2]
-    return sum(rule[5] for rule in json.loads(text)["rules"] if rule[2] == "Worm")
+    return sum(rule[6] for rule in json.loads(text)["rules"] if rule[2] == "Worm")
 
 
 def test_counts_are_exact_over_all_that_happens_to_a_daemon(daemon: Daemon) -> None:
