@@ -87,9 +87,9 @@ def number(value: float) -> str:
 
 
 def cell(figure: Figure, name: str) -> str:
-    """What the table has of a contestant."""
-    if name in figure.absent:
-        return "absent"
+    """What the table has of a contestant; a dash if it is none of this case."""
+    if name not in figure.rounds:
+        return "absent" if name in figure.absent else "-"
     middle = number(figure.middle(name))
     ratios = figure.ratios(name)
     if name == figure.base or not ratios:

@@ -17,6 +17,8 @@ LINK = "wire0"
 """The link that packets come in by."""
 ROOM = 2
 """How many times the entries a set has room for."""
+LEAST_ROOM = 1 << 16
+"""For how many it has room at least: a short one is added to."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,11 @@ def nft_rules(task: Task) -> str:
     return rules
 
 
+def room(task: Task) -> int:
+    """For how many sources a set has room."""
+    return max(LEAST_ROOM, ROOM * len(task.sources))
+
+
 def nft_sets(task: Task) -> str:
     """The sets: of addresses hash sets of a known size, and of prefixes an interval set."""
     kind = "ipv6_addr" if task.version == 6 else "ipv4_addr"
@@ -104,7 +111,7 @@ def nft_sets(task: Task) -> str:
     if len(task.ports) > 1:
         sets += f"set ports {{ type inet_service; elements = {{ {joined(task.ports)} }} }}\n"
     if task.sources:
-        shape = "flags interval" if task.has_prefixes else f"size {ROOM * len(task.sources)}"
+        shape = "flags interval" if task.has_prefixes else f"size {room(task)}"
         elements = joined(task.sources)
         sets += f"set sources {{ type {kind}; {shape}; elements = {{ {elements} }} }}\n"
     if task.pairs:
@@ -125,7 +132,7 @@ def ipset(task: Task) -> str:
         text += "".join(f"add ports {port}\n" for port in task.ports)
     if task.sources:
         kind = "hash:net" if task.has_prefixes else "hash:ip"
-        text += f"create sources {kind} {family} maxelem {ROOM * len(task.sources)}\n"
+        text += f"create sources {kind} {family} maxelem {room(task)}\n"
         text += "".join(f"add sources {source}\n" for source in task.sources)
     if task.pairs:
         text += f"create pairs hash:ip,port {family}\n"
@@ -155,10 +162,9 @@ def firewalld_ipset(task: Task) -> str:
     kind = "hash:net" if task.has_prefixes else "hash:ip"
     family = "inet6" if task.version == 6 else "inet"
     entries = "".join(f"<entry>{source}</entry>\n" for source in task.sources)
-    room = max(65536, ROOM * len(task.sources))
     return (
         f'<?xml version="1.0" encoding="utf-8"?>\n<ipset type="{kind}">\n'
-        f'<option name="family" value="{family}"/><option name="maxelem" value="{room}"/>\n'
+        f'<option name="family" value="{family}"/><option name="maxelem" value="{room(task)}"/>\n'
         f"{entries}</ipset>\n"
     )
 
