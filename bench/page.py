@@ -230,9 +230,11 @@ A second run on the same machine had {len(every) - len(far)} of {len(every)} rat
     return text
 
 
-def figures_in(results: Path) -> list[Figure]:
-    """The figures of all files of a directory."""
-    return [figure for path in sorted(results.glob("*.json")) for figure in kept(path)[1]]
+def kept_in(results: Path) -> tuple[dict[str, dict[str, str]], list[Figure]]:
+    """The facts of each file of a directory, and the figures of all."""
+    found = {path.stem: kept(path) for path in sorted(results.glob("*.json"))}
+    facts = {name: each for name, (each, _) in found.items()}
+    return facts, [figure for _, figures in found.values() for figure in figures]
 
 
 def write(results: Path, page: Path, again: Path) -> None:
@@ -240,8 +242,7 @@ def write(results: Path, page: Path, again: Path) -> None:
 
     What a second run measured is in `again`, if there was one.
     """
-    facts = {path.stem: kept(path)[0] for path in sorted(results.glob("*.json"))}
-    figures = figures_in(results)
+    facts, figures = kept_in(results)
     if missing := sorted(set(PARTS) - {figure.part for figure in figures}):
         raise SystemExit(
             f"{results} has no figures of: {', '.join(missing)}. Run make bench first."
@@ -253,7 +254,8 @@ def write(results: Path, page: Path, again: Path) -> None:
     text += standing(sorted(figures, key=lambda figure: list(PARTS).index(figure.part)))
     for part in PARTS:
         text += section(part, [each for each in figures if each.part == part], directory)
-    if second := figures_in(again):
+    _, second = kept_in(again)
+    if second:
         text += repeated(pairs(figures, second))
     page.write_text(text, encoding="utf-8")
 
