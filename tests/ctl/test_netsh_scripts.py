@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.ctl.netsh_host import CLEANS_UP, SCRIPTS, WANTED, NetshHost, netsh_lines
+
+
+@pytest.fixture(autouse=True)
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts export to the directory that they are run in."""
+    monkeypatch.chdir(tmp_path)
 
 
 def scripts() -> list[str]:

@@ -42,7 +42,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 @pytest.fixture
 def empty(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Daemon:
-    """The daemon without any rule, which commands of this process talk with."""
+    """The daemon without any rule, which commands of this process talk with.
+
+    Scripts export to the directory that they are run in, which is the daemon's.
+    """
+    monkeypatch.chdir(daemon.directory)
     monkeypatch.setenv("IPSECD_SOCKET", daemon.environment["IPSECD_SOCKET"])
     assert main(["netsh", "ipsec", "static", "delete", "all"]) == 0
     assert main(["netsh", "ipsec", "dynamic", "delete", "all"]) == 0
