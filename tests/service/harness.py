@@ -510,11 +510,6 @@ def running(
             service.engine.close()
 
 
-def open_descriptors() -> int:
-    """How many descriptors this process has open."""
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Return once `condition` holds; fail with `what` if it does not in time."""
     deadline = time.monotonic() + timeout_s

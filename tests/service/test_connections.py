@@ -26,6 +26,7 @@ from ipsecd.protocol.messages import Call
 from ipsecd.service.access import Peer
 from ipsecd.service.connections import Connection, ConnectionLimits, Followed, UnsentBytes
 from ipsecd.service.descriptors import Descriptors
+from tests.descriptors import open_descriptors
 from tests.service.harness import (
     NOBODY,
     PATIENCE_S,
@@ -33,7 +34,6 @@ from tests.service.harness import (
     Client,
     FakeEngine,
     Running,
-    open_descriptors,
     running,
     wait_until,
 )

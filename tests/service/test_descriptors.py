@@ -12,7 +12,8 @@ import pytest
 
 from ipsecd.errors import LimitExceeded, Refused
 from ipsecd.service.descriptors import MAX_DOCUMENT_BYTES, Descriptors, read_document
-from tests.service.harness import Running, open_descriptors, running, wait_until
+from tests.descriptors import open_descriptors
+from tests.service.harness import Running, running, wait_until
 
 APPLY: dict[str, Any] = {"assign": False, "dry_run": False}
 

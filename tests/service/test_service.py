@@ -20,13 +20,13 @@ from ipsecd.errors import InvalidInput
 from ipsecd.host.resolver import Resolver
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 from ipsecd.service.engine_lines import EngineLines
+from tests.descriptors import open_descriptors
 from tests.service.harness import (
     NOBODY,
     PATIENCE_S,
     VIEW_GID,
     FakeEngine,
     Running,
-    open_descriptors,
     running,
     wait_until,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,6 +26,7 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from ipsecd.progress import Progress
 from tests.counts import counts_of
+from tests.descriptors import open_descriptors, open_descriptors_at_first
 from tests.netns.site import needs_isolation, run
 from tests.xdp.test_faults import Crash, Faults
 
@@ -106,12 +106,6 @@ def images(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def descriptors() -> int:
-    """How many there are; what other tests have left to be collected is closed first."""
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def in_force(backend: XdpBackend, classifier: Classifier) -> bool:
     return backend.observe() == Observation(classifier.digest)
 
@@ -134,19 +128,19 @@ def test_what_was_prepared_is_what_is_applied(
 @pytest.mark.parametrize("rules", [FEW, MANY])
 def test_what_was_prepared_and_is_not_wanted_goes(backend: XdpBackend, rules: int) -> None:
     """By a word, or with the next state that is another."""
-    before = descriptors()
+    before = open_descriptors_at_first()
     backend.prepare(many(rules), at_once)
-    assert descriptors() > before
+    assert open_descriptors() > before
     backend.discard()
-    assert descriptors() == before
+    assert open_descriptors() == before
     backend.prepare(many(rules), at_once)
     unrelated = many(1, 11 << 24, 3)
     backend.apply(unrelated, Volatile())
-    assert descriptors() == before
+    assert open_descriptors() == before
     assert in_force(backend, unrelated)
     backend.apply(many(rules), Volatile())
     assert in_force(backend, many(rules))
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("part", [1, 3, 4])
@@ -212,12 +206,12 @@ def test_an_unrelated_state_ends_a_preparation_that_is_under_way(
 ) -> None:
     """What was wanted is then written as a whole, and nothing is left of the first try."""
     wanted, unrelated = many(rules), many(3, 11 << 24, 3)
-    before = descriptors()
+    before = open_descriptors_at_first()
     backend.prepare(wanted, after(2, lambda: backend.apply(unrelated, Volatile())))
     assert in_force(backend, unrelated)
     backend.apply(wanted, Volatile())
     assert in_force(backend, wanted)
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("hosts", [3, 100, 8 * SPARE_LINES])
@@ -244,10 +238,10 @@ def test_a_preparation_that_outlives_its_programs_is_given_up(backend: XdpBacken
         backend.apply(before, Volatile())
 
     for part in (1, 2, 3, 4):
-        descriptors_before = descriptors()
+        descriptors_before = open_descriptors_at_first()
         backend.prepare(wanted, after(part, replace))
         backend.discard()
-        assert descriptors() == descriptors_before
+        assert open_descriptors() == descriptors_before
     backend.apply(wanted, Volatile())
     assert in_force(backend, wanted)
 
@@ -256,10 +250,10 @@ def test_a_preparation_that_outlives_its_programs_is_given_up(backend: XdpBacken
 def test_a_withdrawal_ends_a_preparation_that_is_under_way(backend: XdpBackend, rules: int) -> None:
     """Nothing is left of it, although nobody discards it."""
     backend.remove()
-    before = descriptors()
+    before = open_descriptors_at_first()
     backend.apply(Classifier(), Volatile())
     backend.prepare(many(rules), after(3, backend.remove))
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("rules", [FEW, MANY])
@@ -267,7 +261,7 @@ def test_a_refused_preparation_leaves_what_is_in_force(
     backend: XdpBackend, monkeypatch: pytest.MonkeyPatch, rules: int
 ) -> None:
     """Whichever call is refused, nothing of it is left, and the state can be tried again."""
-    wanted, before = many(rules), descriptors()
+    wanted, before = many(rules), open_descriptors_at_first()
     refused, number = 0, 0
     with monkeypatch.context() as patch:
         faults = Faults(patch)
@@ -279,7 +273,7 @@ def test_a_refused_preparation_leaves_what_is_in_force(
                 refused += 1
                 number += 1 if number < 5 else 7
                 backend.discard()
-                assert descriptors() == before
+                assert open_descriptors() == before
                 assert in_force(backend, Classifier())
             else:
                 break
@@ -296,7 +290,7 @@ def test_a_refused_switch_leaves_what_is_in_force(
     """What was prepared for it is gone then, and the next try writes all of it."""
     old, wanted = many(FEW, 12 << 24), many(rules)
     backend.apply(old, Volatile())
-    before = descriptors()
+    before = open_descriptors_at_first()
     refused, number = 0, 0
     with monkeypatch.context() as patch:
         faults = Faults(patch)
@@ -310,7 +304,7 @@ def test_a_refused_switch_leaves_what_is_in_force(
                 refused += 1
                 backend.discard()
                 assert in_force(backend, old)
-                assert descriptors() == before
+                assert open_descriptors() == before
             if faults.calls_left >= 0:
                 break
             if backend._classifier is not old:

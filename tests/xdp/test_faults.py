@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import mmap
 import os
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from ipsecd.errors import IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.counts import counts_of
+from tests.descriptors import open_descriptors, open_descriptors_at_first
 from tests.netns.site import needs_isolation, run
 
 pytestmark = pytest.mark.netns
@@ -182,13 +182,11 @@ def test_refused_changes_cost_no_descriptors(monkeypatch: pytest.MonkeyPatch) ->
 
     with monkeypatch.context() as patch:
         patch.setattr(libbpf, "update", refuse_state)
-        # What earlier tests left open would else be closed in between.
-        gc.collect()
-        before = len(list(Path("/proc/self/fd").iterdir()))
+        before = open_descriptors_at_first()
         for _ in range(10):
             with pytest.raises(IpsecdError):
                 backend.apply(NEW, Volatile())
-        assert len(list(Path("/proc/self/fd").iterdir())) == before
+        assert open_descriptors() == before
     backend.close()
     assert XdpBackend(DIRECTORY).observe().digest == OLD.digest
 
